@@ -1,0 +1,1 @@
+"""The device program: talks, remembers, ships memories, and installs what it has proved."""

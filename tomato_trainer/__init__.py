@@ -1,0 +1,1 @@
+"""The trainer program: turns memories into signed artifacts."""

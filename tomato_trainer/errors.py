@@ -1,0 +1,23 @@
+"""Errors of the trainer program.
+
+TrainerError
+├── StoreError      the ledger cannot take or give something
+├── JobError        a training job cannot be done; the message says why
+└── PublishError    the trust repository cannot be made, opened or signed
+"""
+
+
+class TrainerError(Exception):
+    """Base of every error that `tomato_trainer` raises on purpose."""
+
+
+class StoreError(TrainerError):
+    """The ledger cannot take or give something."""
+
+
+class JobError(TrainerError):
+    """A training job cannot be done; the message says why in one sentence."""
+
+
+class PublishError(TrainerError):
+    """The trust repository cannot be made, opened or signed."""
