@@ -25,6 +25,4 @@ def reasons_against(manifest: Manifest, profile: DeviceProfile, *, device: str) 
         reasons.append(
             f"it needs the runtime {manifest.runtime}, this device has {profile.runtime}"
         )
-    if manifest.kind != profile.wants:
-        reasons.append(f"it is a {manifest.kind}, this device wants {profile.wants}")
     return reasons
