@@ -7,7 +7,8 @@ AgentError
 ├── TurnError             a turn that cannot be answered: empty, or too long
 ├── UpdateError           an artifact cannot be fetched, verified or installed
 │   ├── TrustError        what came is not what the trust repository signed
-│   └── DiskError         there is no room, or the disk refused a write
+│   ├── DiskError         there is no room, or the disk refused a write
+│   └── UpdateStoppedError  the program is stopping; nothing was changed
 └── ControlError          the running agent cannot be reached, or refused a request
 """
 
@@ -42,6 +43,10 @@ class TrustError(UpdateError):
 
 class DiskError(UpdateError):
     """There is no room, or the disk refused a write."""
+
+
+class UpdateStoppedError(UpdateError):
+    """The program is stopping in the middle of an update; what was in use still is."""
 
 
 class ControlError(AgentError):

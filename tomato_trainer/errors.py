@@ -2,6 +2,7 @@
 
 TrainerError
 ├── StoreError      the ledger cannot take or give something
+│   └── ConflictError   a batch contradicts the ledger, and never will be taken
 ├── JobError        a training job cannot be done; the message says why
 └── PublishError    the trust repository cannot be made, opened or signed
 """
@@ -13,6 +14,10 @@ class TrainerError(Exception):
 
 class StoreError(TrainerError):
     """The ledger cannot take or give something."""
+
+
+class ConflictError(StoreError):
+    """A batch contradicts what the ledger holds; it never will be taken."""
 
 
 class JobError(TrainerError):
