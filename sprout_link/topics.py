@@ -77,9 +77,11 @@ def parse(topic: str) -> DeviceTopic:
 
 def from_every_device(channel: Channel) -> str:
     """Subscription of the trainers to one channel, each message to one of them."""
-    return f"$share/{SHARED_GROUP}/sprout/v1/+/{channel}"
+    # A group of its own for each filter: rumqttd keeps one position a group, whatever the
+    # filter, so messages of one would be skipped after messages of another.
+    return f"$share/{SHARED_GROUP}-{channel}/sprout/v1/+/{channel}"
 
 
 def shared_fetch() -> str:
     """Subscription of the trainers to chunk requests, each to one of them."""
-    return f"$share/{SHARED_GROUP}/{FETCH}"
+    return f"$share/{SHARED_GROUP}-fetch/{FETCH}"

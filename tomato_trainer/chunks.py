@@ -45,19 +45,20 @@ def read_chunk(repository: Path, request: ChunkRequest) -> ChunkReply:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return _refusal(request, "not-found")
-    with os.fdopen(handle, "rb") as file:
-        status = os.fstat(file.fileno())
+    try:
+        status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             return _refusal(request, "not-found")
         if request.offset > status.st_size:
             return _refusal(request, "bad-request")
-        try:
-            data = os.pread(file.fileno(), request.size, request.offset)
-        except OSError:
-            return _refusal(request, "not-found")
-        return ChunkReply(
-            path=request.path, offset=request.offset, total_bytes=status.st_size, data=data
-        )
+        data = os.pread(handle, request.size, request.offset)
+    except OSError:
+        return _refusal(request, "not-found")
+    finally:
+        os.close(handle)
+    return ChunkReply(
+        path=request.path, offset=request.offset, total_bytes=status.st_size, data=data
+    )
 
 
 def _refusal(request: ChunkRequest, error: Literal["not-found", "bad-request"]) -> ChunkReply:

@@ -206,7 +206,8 @@ class Publisher:
         role = self._role_of(device, snapshot)
         if role is None:
             self._delegate(device, snapshot, now)
-            role = Targets(version=0, expires=now)
+            role = Targets(expires=now)
+            role.version = 0  # the write below counts it up
         elif role.targets.get(path) == target:
             return timestamp.version
         role.targets = {path: target}

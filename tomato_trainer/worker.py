@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import sys
 import threading
 import time
@@ -34,6 +35,8 @@ from tomato_trainer.job_files import (
 )
 
 _PARENT_CHECK_S: Final = 1.0
+_GRACE_S: Final = 10.0
+"""Time to remove half-made files once the parent is gone."""
 
 Emit = Callable[[WorkerEvent], None]
 
@@ -144,14 +147,24 @@ def _own_stdout() -> Emit:
 
 
 def _end_with_parent() -> None:
-    """Leave when the service is gone: nobody would read what is made here."""
+    """Leave when the service is gone: nobody would read what is made here.
+
+    A pipe on standard input tells it at once, by its end; otherwise the parent's id does.
+    """
     parent = os.getppid()
+    piped = stat.S_ISFIFO(os.fstat(0).st_mode)
 
     def watch() -> None:
         never = threading.Event()
-        while not never.wait(_PARENT_CHECK_S):
-            if os.getppid() != parent:
-                os._exit(1)
+        if piped:
+            while os.read(0, 4096):
+                pass
+        else:
+            while os.getppid() == parent:
+                never.wait(_PARENT_CHECK_S)
+        os.kill(os.getpid(), signal.SIGTERM)
+        never.wait(_GRACE_S)
+        os._exit(1)
 
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 
@@ -170,6 +183,8 @@ def main() -> int:
     _end_with_parent()
     os.environ["HF_HUB_OFFLINE"] = "1"  # everything is local; no hub is ever asked
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    # Waiting threads sleep: on a shared machine spinning slows everybody, this job too.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if len(sys.argv) != 2:
         emit(WorkerEvent(stage="prepare", error="expected one argument: the job's folder"))
         return EXIT_JOB_ERROR

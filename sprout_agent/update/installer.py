@@ -183,7 +183,9 @@ class Installer:
             return self._refuse(manifest, unfit)
         slot = self._fetched(signed, slot)
         if slot.record.state == "good":  # a crash came between its trial and the switch
-            self._go_live(slot, self._load(slot))
+            problem = self._put_to_use(slot)
+            if problem is not None:
+                return self._refuse(manifest, [problem])
             return self._report(slot.artifact, "installed", (), slot.record.figures)
         reasons = adapter_check.reasons_against(slot.adapter, read_header(self._runtime.info.path))
         if reasons:
@@ -260,6 +262,10 @@ class Installer:
             return self._refuse(manifest, verdict.reasons, verdict.figures)
         try:
             self._slots.accept(slot.artifact, _finite(verdict.figures))
+        except DiskError:
+            self._runtime.unload_adapter(adapter)
+            raise
+        try:
             self._go_live(slot, adapter)
         except InferenceError as error:
             return self._refuse(manifest, [f"the runtime cannot switch to it: {error}"])

@@ -37,7 +37,7 @@ from tomato_trainer.publish import Publisher
 from tomato_trainer.service import JOBS_FOLDER, LEDGER_FILE, Service
 from tomato_trainer.store import Store
 
-WAIT_S = 20
+WAIT_S = 6
 Worker = Callable[[str], list[str]]
 
 
@@ -112,13 +112,21 @@ def device(broker: EmbeddedBroker, base: Path) -> Iterator[Device]:
 class Running:
     """A service in a thread."""
 
-    def __init__(self, settings: Settings, command: list[str]) -> None:
+    def __init__(self, settings: Settings, command: list[str], *, reachable: bool = True) -> None:
         self._stop = threading.Event()
         ready = threading.Event()
         service = Service(settings, worker=command, on_ready=ready.set)
         self._thread = threading.Thread(target=service.run, args=(self._stop,))
         self._thread.start()
         assert ready.wait(WAIT_S)
+        if not reachable:
+            return
+        # A trainer that answers has its subscriptions, made in this order, on the broker.
+        probe = Link(settings.broker, client_id="probe")
+        probe.start()
+        request = ChunkRequest(path="metadata/timestamp.json", offset=0, size=1)
+        Requester(probe, "probe", timeout_s=0.3, attempts=50).request(request)
+        probe.stop()
 
     def stop(self) -> None:
         self._stop.set()
@@ -130,8 +138,8 @@ class Running:
 def serve(settings: Settings, worker: Worker) -> Iterator[Callable[[str], Running]]:
     running: list[Running] = []
 
-    def start(mode: str) -> Running:
-        running.append(Running(settings, worker(mode)))
+    def start(mode: str, *, reachable: bool = True) -> Running:
+        running.append(Running(settings, worker(mode), reachable=reachable))
         return running[-1]
 
     yield start
@@ -335,4 +343,4 @@ def test_no_broker_does_not_keep_it_from_a_clean_stop(
     broker: EmbeddedBroker, serve, settings: Settings
 ) -> None:
     broker.stop()
-    serve("good").stop()
+    serve("good", reachable=False).stop()

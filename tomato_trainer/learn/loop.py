@@ -130,7 +130,7 @@ def _one_step(
         ]
     ).mean()
     (cross_entropy + recipe.kl_weight * divergence).backward()  # type: ignore[no-untyped-call]
-    return float(cross_entropy)
+    return float(cross_entropy.detach())
 
 
 def kl_to_base(base_logits: Tensor, logits: Tensor) -> Tensor:
