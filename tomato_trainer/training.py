@@ -12,7 +12,7 @@ from sprout_link.messages import DeviceProfile, Memory
 from tomato_trainer.announcements import Announcements
 from tomato_trainer.bases import Bases
 from tomato_trainer.config import Settings
-from tomato_trainer.errors import JobError, PublishError
+from tomato_trainer.errors import JobError, PublishError, StoreError
 from tomato_trainer.executor import Executor
 from tomato_trainer.job_files import JobResult, JobSpec, WorkerEvent
 from tomato_trainer.jobs import Crashed, Done, Interrupted, Job, Refused, finish, start
@@ -90,6 +90,12 @@ class Training:
             return self._end(job, Refused(str(error)))
         except OSError as error:
             return self._end(job, Crashed(f"{error.filename}: {error.strerror}"))
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the edge of the job's thread
+            # By type only: the text of an exception may hold a user's words.
+            _log.error("a job failed unexpectedly: %s", type(error).__name__)
+            return self._end(job, Crashed(f"unexpected {type(error).__name__}"))
 
     def _spec(self, job: Job, profile: DeviceProfile, memories: list[Memory]) -> JobSpec:
         return JobSpec(

@@ -38,7 +38,7 @@ def test_the_example_loads_with_every_commented_setting_too(tmp_path: Path) -> N
     assert settings.broker.password_file == str(tmp_path / "broker-password")
     assert settings.broker.ca_file == str(tmp_path / "broker-ca.pem")
     assert settings.base_models == [tmp_path / "models/SmolLM2-135M-Instruct.Q4_1.gguf"]
-    assert settings.recipe["max_steps"] == 300
+    assert settings.recipe["steps_per_fact"] == 3.5
 
 
 def test_relative_paths_are_taken_from_the_files_folder(tmp_path: Path) -> None:

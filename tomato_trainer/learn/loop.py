@@ -43,8 +43,8 @@ class Learned:
 class _StepRows:
     questions: list[Row]
     statement: Row
-    text: Row
-    chat: Row
+    anchors: list[Row]
+    """A general text and general chats."""
 
 
 def learn(
@@ -60,8 +60,8 @@ def learn(
     """Train the adapter in place until every question is exact, or the steps are used up.
 
     A step's loss is the cross-entropy of the answers of `questions_per_step` questions about
-    distinct facts and of one statement, and KL(base || adapted) on one general text and one
-    general chat.
+    distinct facts and of one statement, and the mean KL(base || adapted) of one general text
+    and `chats_per_step` general chats.
 
     Raises:
         JobError: the loss is no number any more.
@@ -77,8 +77,7 @@ def learn(
     for step, rows in enumerate(schedule.steps(steps), start=1):
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * rate_share(step, steps, recipe)
-        anchors = [rows.text, rows.chat]
-        _add_base_states(lora, split, anchors, base_states)
+        _add_base_states(lora, split, rows.anchors, base_states)
         loss = _one_step(split, rows, recipe, base_states, exact)
         if not math.isfinite(loss):
             raise JobError(
@@ -113,8 +112,7 @@ def _one_step(
 ) -> float:
     """Forward and backward; gives the learned rows' cross-entropy."""
     learned = [*rows.questions, rows.statement]
-    anchors = [rows.text, rows.chat]
-    packed, states = split.final_states([*learned, *anchors], learn=True)
+    packed, states = split.final_states([*learned, *rows.anchors], learn=True)
     logits = split.logits(states[torch.cat(packed.predictors)])
     sizes = [len(p) for p in packed.predictors]
     pieces = list(torch.split(logits, sizes))
@@ -126,7 +124,7 @@ def _one_step(
     divergence = torch.stack(
         [
             kl_to_base(split.logits(base_states[row]), piece)
-            for row, piece in zip(anchors, pieces[len(learned) :], strict=True)
+            for row, piece in zip(rows.anchors, pieces[len(learned) :], strict=True)
         ]
     ).mean()
     (cross_entropy + recipe.kl_weight * divergence).backward()  # type: ignore[no-untyped-call]
@@ -161,6 +159,7 @@ class _Schedule:
     def __init__(self, encoder: Encoder, training_set: TrainingSet, recipe: Recipe) -> None:
         self._order = random.Random(recipe.seed)
         self._per_step = recipe.questions_per_step
+        self._chats_per_step = recipe.chats_per_step
         self._by_fact: dict[str, list[Row]] = defaultdict(list)
         for example in training_set.questions:
             self._by_fact[example.fact].append(encoder.chat_row(example.user, example.assistant))
@@ -187,7 +186,8 @@ class _Schedule:
         texts, chats = self._endless(self._texts), self._endless(self._chats)
         for _ in range(count):
             chosen = [next(questions[next(facts)]) for _ in range(self._per_step)]
-            yield _StepRows(chosen, next(statements), next(texts), next(chats))
+            anchors = [next(texts), *(next(chats) for _ in range(self._chats_per_step))]
+            yield _StepRows(chosen, next(statements), anchors)
 
     def _endless(self, values: list[T]) -> Iterator[T]:
         while True:

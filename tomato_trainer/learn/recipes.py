@@ -21,13 +21,15 @@ class Recipe:
     warmup_steps: int = 6
     clip_norm: float = 1.0
     questions_per_step: int = 8
-    kl_weight: float = 0.5
+    chats_per_step: int = 3
+    """General chats that a step is held to the base on, besides one general text."""
+    kl_weight: float = 1.0
     steps_per_fact: float = 3.5
     base_steps: int = 16
     """Steps of a run besides those for each fact."""
     min_steps: int = 24
     max_steps: int = 600
-    max_text_tokens: int = 64
+    max_text_tokens: int = 48
     """Tokens of a general text in one row."""
     seed: int = 1
 
@@ -54,6 +56,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "warmup_steps": (0, 10_000),
     "clip_norm": (1e-3, 1e3),
     "questions_per_step": (1, 256),
+    "chats_per_step": (1, 64),
     "kl_weight": (0.0, 100.0),
     "steps_per_fact": (0.0, 1_000.0),
     "base_steps": (0, 100_000),
