@@ -1,5 +1,4 @@
 """Sets of English words that tell small talk, common statements and telling words apart."""
-# ruff: noqa: SIM905 - as text these lists can be read and changed, as literals they cannot
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """A plain statement as a clause: subject, verb and phrases, found by rules; or not at all."""
 
-# ruff: noqa: SIM905 - a word list reads better as words
-
 from __future__ import annotations
 
 import re

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from sprout_link.english.cores import Core, cores, topics
+from sprout_link.english.core import Core
+from sprout_link.english.cores import cores, topics
 from sprout_link.english.statement import capitalised, flip_person, strip_lead_in
 from sprout_link.english.verbs import known_form
 from sprout_link.english.words import content_words

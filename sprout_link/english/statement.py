@@ -1,7 +1,5 @@
 """A user's statement: cut into sentences, its lead-in dropped, turned to the other person."""
 
-# ruff: noqa: SIM905 - a word list reads better as words
-
 from __future__ import annotations
 
 import re

@@ -1,7 +1,5 @@
 """A small table of English verbs: is this word a verb form, and what is its base form?"""
 
-# ruff: noqa: SIM905 - a word list reads better as words
-
 from __future__ import annotations
 
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """Small word lists: what names a time, a person, a colour, and what carries no content."""
 
-# ruff: noqa: SIM905 - a word list reads better as words
-
 from __future__ import annotations
 
 import re

@@ -89,6 +89,17 @@ def _events(output: bytes) -> list[WorkerEvent]:
     return [msgspec.json.decode(line, type=WorkerEvent) for line in output.splitlines()]
 
 
+def _run(folder: Path, timeout_s: float) -> subprocess.CompletedProcess[bytes]:
+    """Run a worker to its end; its standard input is no pipe, whose end would end it."""
+    return subprocess.run(
+        [sys.executable, "-m", "tomato_trainer.worker", str(folder)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=timeout_s,
+        check=False,
+    )
+
+
 def _start(folder: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "tomato_trainer.worker", str(folder)],
@@ -100,10 +111,9 @@ def _start(folder: Path) -> subprocess.Popen[bytes]:
 
 def test_a_job_becomes_an_adapter_and_a_result(make_job: MakeJob) -> None:
     folder = make_job("My robot is called Quibble.", "🎉", "I live in Ghent.")
-    with _start(folder) as process:
-        output, log = process.communicate(timeout=240)
-    assert process.returncode == EXIT_OK, log.decode()
-    events = _events(output)
+    done = _run(folder, 240)
+    assert done.returncode == EXIT_OK, done.stderr.decode()
+    events = _events(done.stdout)
     assert [e.stage for e in events if e.message] == [
         "prepare", "train", "evaluate", "export", "export",
     ]  # fmt: skip
@@ -219,11 +229,10 @@ def test_smollm2_learns_facts_and_keeps_its_general_ability(
         base=base,
         recipe={},
     )
-    with _start(folder) as process:
-        output, log = process.communicate(timeout=850)
-    assert process.returncode == EXIT_OK, log.decode()
+    done = _run(folder, 850)
+    assert done.returncode == EXIT_OK, done.stderr.decode()
     result = read_result(folder)
-    assert _events(output)[-1].message == "done"
+    assert _events(done.stdout)[-1].message == "done"
     assert result.figures["recall_held_out_base"] <= 0.2
     assert result.figures["recall_held_out"] >= 0.8
     assert result.figures["perplexity_ratio"] < 1.15
