@@ -118,7 +118,8 @@ class Agent:
         answer = self.conversation.ask(
             text, recall=recall, keep=keep, history=keep, on_text=on_text, cancelled=cancelled
         )
-        return answer_values(answer)
+        adapter = self.conversation.adapter
+        return {**answer_values(answer), "installed": adapter.sha256 if adapter else None}
 
     def remember(self, text: str) -> dict[str, Any]:
         """Keep a text; see `Conversation.remember`."""
@@ -135,7 +136,7 @@ class Agent:
         return {
             **self.records.status(),
             "running": True,
-            "answers_with": adapter.sha256 if adapter else "base",
+            "installed": adapter.sha256 if adapter else None,
             "base": {
                 "path": str(info.path),
                 "sha256": info.sha256,
@@ -175,6 +176,7 @@ def open_model(records: Records) -> Iterator[tuple[Runtime, Conversation]]:
         runtime = open_runtime(settings.model)
         stack.callback(runtime.close)
         conversation = Conversation(
+            runtime,
             runtime.open_context(tokens=settings.model.context_tokens),
             records.store,
             records.recall,
@@ -232,6 +234,7 @@ def answer_values(answer: Answer) -> dict[str, Any]:
     return {
         "text": answer.text,
         "answered_by": answer.answered_by,
+        "router_logit": answer.router_logit,
         "recalled": list(answer.recalled),
         **promotion_values(answer.promotion),
         "finish": answer.generation.finish,

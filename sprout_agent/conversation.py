@@ -1,4 +1,4 @@
-"""One turn of a conversation: check, recall, prompt, store, answer.
+"""One turn of a conversation: check, recall, prompt, store, route, answer.
 
 The order is what makes it durable. The user's turn, and the memory that it may become, are
 one transaction before the model is asked; the answer is stored when it is whole. Only what
@@ -15,7 +15,8 @@ from itertools import pairwise
 from typing import Final
 
 from sprout_agent.errors import InferenceError, TurnError
-from sprout_agent.inference.base import Adapter, ChatTurn, Context, Generation
+from sprout_agent.inference.base import Adapter, ChatTurn, Context, Generation, Runtime
+from sprout_agent.inference.routing import answering
 from sprout_agent.memory.forms import worth_keeping
 from sprout_agent.memory.gateway import Decision, Gateway, MemorySettings
 from sprout_agent.memory.recall import Recall, Recalled
@@ -55,6 +56,8 @@ class Answer:
     text: str
     answered_by: str
     """`base`, or the SHA-256 of the adapter that was active."""
+    router_logit: float | None
+    """What the installed adapter's router said, over 0 for the adapter; none without one."""
     recalled: tuple[str, ...]
     """Ids of the memories that stood in the prompt, best first."""
     promotion: Promotion | None
@@ -71,6 +74,7 @@ class Conversation:
 
     def __init__(
         self,
+        runtime: Runtime,
         context: Context,
         store: MemoryStore,
         recall: Recall,
@@ -78,7 +82,9 @@ class Conversation:
         *,
         clock: Callable[[], datetime] = _utc_now,
     ) -> None:
+        self._runtime = runtime
         self._context = context
+        self._installed = context.adapter  # the context itself changes with every route
         self._store = store
         self._recall = recall
         self._settings = settings
@@ -89,8 +95,8 @@ class Conversation:
 
     @property
     def adapter(self) -> Adapter | None:
-        """What answers now, or none: then the base does."""
-        return self._context.adapter
+        """What is installed, or none. Its router may leave single turns to the base."""
+        return self._installed
 
     def ask(
         self,
@@ -122,7 +128,9 @@ class Conversation:
             found = self._recalled(said) if recall else []
             prompt, recalled = self._fitting(said, found, history=history)
             turn_id, promotion = self._keep(said) if keep else ("", None)
-            answered_by = self._answering()
+            routed = answering(self._runtime, self._installed, said)
+            self._use(routed.adapter)
+            answered_by = routed.adapter.sha256 if routed.adapter else BASE
             generation = self._generate(prompt, on_text, cancelled)
             if keep and generation.text.strip():
                 self._store.add_assistant_turn(
@@ -135,6 +143,7 @@ class Conversation:
         return Answer(
             text=generation.text,
             answered_by=answered_by,
+            router_logit=routed.logit,
             recalled=tuple(item.memory_id for item in recalled),
             promotion=promotion,
             generation=generation,
@@ -152,15 +161,16 @@ class Conversation:
             return self._keep(said, asked=True)[1]
 
     def switch(self, adapter: Adapter | None) -> None:
-        """Let `adapter`, or the bare base, answer from the next turn on.
+        """Install `adapter`, or the bare base, from the next turn on.
 
-        Waits for a running answer.
+        Waits for a running answer. The former adapter may be unloaded afterwards.
 
         Raises:
             InferenceError: the runtime refuses it; what answered before still does.
         """
         with self._lock:
             self._context.use(adapter)
+            self._installed = adapter
 
     def new_session(self) -> str:
         """Begin a session, whose prompts hold no earlier turns; its id."""
@@ -173,9 +183,9 @@ class Conversation:
             self._session = self._store.start_session(self._clock())
         return self._session
 
-    def _answering(self) -> str:
-        adapter = self._context.adapter
-        return adapter.sha256 if adapter else BASE
+    def _use(self, adapter: Adapter | None) -> None:
+        if self._context.adapter != adapter:  # a change drops the cache
+            self._context.use(adapter)
 
     def _recalled(self, text: str) -> list[Recalled]:
         return self._recall.find(text, limit=self._settings.memory.recall_count)
@@ -204,6 +214,8 @@ class Conversation:
     def _surprise(self, statement: str) -> float | None:
         """How likely the model finds a statement with nothing but the system prompt before it."""
         try:
+            # Whoever answered last must not matter.
+            self._use(self._installed)
             return self._context.mean_log_probability([self._system()], statement)
         except InferenceError:
             return None  # only a part of the score; the answer will tell what is wrong

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sprout_link.errors import ModelFileError
 
@@ -20,6 +24,7 @@ _MAX_METADATA_BYTES: Final = 256 * 1024 * 1024
 _SCALAR_BYTES: Final = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 _STRING: Final = 8
 _ARRAY: Final = 9
+_FLOAT32: Final = 6
 # ggml type: (elements a block, bytes a block)
 _BLOCKS: Final = {
     0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34),
@@ -55,18 +60,25 @@ class Header:
     tensors: tuple[TensorInfo, ...]
     data_start: int
     """Where the data section starts, in bytes."""
+    arrays: dict[str, NDArray[np.float32]] = field(default_factory=dict, compare=False)
+    """Those that were asked for and are there, flat."""
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path, *, arrays: Collection[str] = ()) -> Header:
     """Header of the GGUF file at `path`, checked against the file's length.
 
+    Args:
+        arrays: metadata keys whose arrays of 32-bit floats, at most 16 MiB each, are read too;
+            all other arrays are skipped.
+
     Raises:
-        ModelFileError: there is no such file, it is no GGUF, or it is cut short.
+        ModelFileError: there is no such file, it is no GGUF, it is cut short, or one of
+            `arrays` holds something else than 32-bit floats.
     """
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            return _parse(file, size, path)
+            return _parse(file, size, path, arrays)
     except FileNotFoundError as error:
         raise ModelFileError(f"{path}: there is no such model file") from error
     except IsADirectoryError as error:
@@ -84,7 +96,7 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _parse(file: BinaryIO, size: int, path: Path) -> Header:
+def _parse(file: BinaryIO, size: int, path: Path, wanted: Collection[str]) -> Header:
     if file.read(4) != b"GGUF":
         raise ModelFileError(f"{path}: not a GGUF file (it does not start with 'GGUF')")
     reader = _Reader(file, path)
@@ -96,10 +108,13 @@ def _parse(file: BinaryIO, size: int, path: Path) -> Header:
         raise ModelFileError(f"{path}: its header counts are absurd; it is damaged")
     strings: dict[str, str] = {}
     numbers: dict[str, float] = {}
+    arrays: dict[str, NDArray[np.float32]] = {}
     for _ in range(pair_count):
         key, kind = reader.text(), reader.number("<I")
         if kind == _STRING:
             strings[key] = reader.text()
+        elif kind == _ARRAY and key in wanted:
+            arrays[key] = reader.floats(key)
         elif kind == _ARRAY:
             reader.skip_array()
         elif kind in _SCALAR_BYTES:
@@ -116,7 +131,7 @@ def _parse(file: BinaryIO, size: int, path: Path) -> Header:
         )
     if "general.architecture" not in strings:
         raise ModelFileError(f"{path}: it names no architecture; it is no model")
-    return Header(strings["general.architecture"], strings, numbers, tuple(declared), start)
+    return Header(strings["general.architecture"], strings, numbers, tuple(declared), start, arrays)
 
 
 class _Reader:
@@ -150,6 +165,16 @@ class _Reader:
             10: "<Q", 11: "<q", 12: "<d",
         }[kind]  # fmt: skip
         return float(struct.unpack(layout, self.bytes(_SCALAR_BYTES[kind]))[0])
+
+    def floats(self, key: str) -> NDArray[np.float32]:
+        kind, count = self.number("<I"), self.number("<Q")
+        if kind != _FLOAT32:
+            raise ModelFileError(
+                f"{self._path}: {key} is an array of the type {kind}, "
+                f"expected 32-bit floats (type {_FLOAT32})"
+            )
+        values = np.frombuffer(self.bytes(count * _SCALAR_BYTES[kind]), dtype="<f4")
+        return values.astype(np.float32)
 
     def skip_array(self) -> None:
         kind, count = self.number("<I"), self.number("<Q")

@@ -6,11 +6,14 @@ Nothing is downloaded, and no real model needs to be installed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter, TokenType
 from gguf.quants import quantize
+
+from sprout_link.router import KEY_LAYER, Router, to_metadata
 
 HIDDEN = 64
 LAYERS = 3
@@ -100,13 +103,20 @@ def make_tiny_gguf(path: Path, *, seed: int = 0) -> Path:
 
 
 def make_tiny_adapter(
-    path: Path, base: Path, *, seed: int = 1, rank: int = 4, scale: float = 0.3
+    path: Path,
+    base: Path,
+    *,
+    seed: int = 1,
+    rank: int = 4,
+    scale: float = 0.3,
+    router: Router | None = None,
 ) -> Path:
     """Write a random LoRA over every linear layer of the model at `base`, and return its path.
 
     Args:
         scale: Standard deviation of what the adapter adds to a layer's output, relative to an
             input of unit variance in every element; 0.3 changes most answers, 0.0 none.
+        router: Written into the file beside the weights, if there is one.
     """
     random = np.random.default_rng(seed)
     reader = GGUFReader(base)
@@ -115,6 +125,10 @@ def make_tiny_adapter(
     writer.add_type("adapter")
     writer.add_string("adapter.type", "lora")
     writer.add_float32("adapter.lora.alpha", float(rank))  # alpha / rank is then 1
+    if router is not None:
+        writer.add_uint32(KEY_LAYER, router.layer)
+        for key, values in to_metadata(router).items():
+            writer.add_array(key, values)
     for tensor in reader.tensors:
         if not tensor.name.startswith("blk.") or len(tensor.shape) != 2:
             continue
@@ -125,6 +139,27 @@ def make_tiny_adapter(
         writer.add_tensor(f"{tensor.name}.lora_b", up.astype(np.float32))
     _finish(writer)
     return path
+
+
+def make_tiny_router(
+    *, bias: float, weights: Sequence[float] = (), layer: int = 2, hidden: int = HIDDEN
+) -> Router:
+    """A router of one unit that says `bias` plus what `weights` make of the features.
+
+    Args:
+        bias: Above 0 it says yes to every text, below 0 no, when there are no weights.
+        weights: Over the features, 2 * `hidden`; their sum counts where it is positive.
+    """
+    d = 2 * hidden
+    return Router(
+        layer=layer,
+        mean=np.zeros(d, np.float32),
+        scale=np.ones(d, np.float32),
+        hidden_weight=np.asarray(weights or np.zeros(d), np.float32).reshape(1, d),
+        hidden_bias=np.zeros(1, np.float32),
+        output_weight=np.ones(1, np.float32),
+        output_bias=bias,
+    )
 
 
 def _finish(writer: GGUFWriter) -> None:

@@ -22,6 +22,15 @@ class Bases:
         self._hashes: dict[tuple[Path, int, int], str] = {}
         self._lock = threading.Lock()
 
+    def check(self) -> None:
+        """Every file can be read as a model.
+
+        Raises:
+            ModelFileError: the first that cannot.
+        """
+        for path in self._paths:
+            read_header(path)
+
     def find(self, sha256: str) -> Path:
         """The file whose SHA-256 is `sha256`.
 

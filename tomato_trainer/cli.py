@@ -298,17 +298,16 @@ def _settings(config: Path | None, folder: Path | None) -> Settings:
 
 @contextmanager
 def _store(config: Path | None, folder: Path | None) -> Iterator[Store]:
-    """The ledger, also while a trainer runs; an error when there is none."""
+    """The ledger, also while a trainer runs; an error where no trainer was made."""
     settings = _settings(config, folder)
     from tomato_trainer.service import LEDGER_FILE
     from tomato_trainer.store import Store
 
-    path = settings.folder / LEDGER_FILE
-    if not path.exists():
+    if not (settings.folder / "repository").is_dir():
         raise TrainerError(
-            f"{path}: there is no ledger yet; `tomato-trainer serve` makes it when it first runs"
+            f"{settings.folder}: there is no trainer here; make one with: tomato-trainer init"
         )
-    store = Store(path)
+    store = Store(settings.folder / LEDGER_FILE)
     store.open()
     try:
         yield store

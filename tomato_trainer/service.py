@@ -23,6 +23,7 @@ from tomato_trainer.errors import TrainerError
 from tomato_trainer.executor import WORKER, Executor
 from tomato_trainer.intake import Intake
 from tomato_trainer.jobs import Job, after_restart, needs_new_job, next_job
+from tomato_trainer.learn.recipes import recipe_for
 from tomato_trainer.publish import Publisher
 from tomato_trainer.store import Store
 from tomato_trainer.training import Training
@@ -73,10 +74,16 @@ class Service:
 
         Raises:
             FolderInUseError: another trainer works in the folder.
-            TrainerError: the ledger or the trust repository cannot be opened.
+            ModelFileError: a base model of the settings is missing or no model.
+            TrainerError: the recipe has mistakes, or the ledger or the trust repository
+                cannot be opened.
             TransportError: a password or certificate file cannot be read.
         """
         folder = self._settings.folder
+        # What every job would fail by is told now, to the one who starts the trainer.
+        recipe_for(self._settings.trainer.method, self._settings.recipe)
+        bases = Bases(self._settings.base_models)
+        bases.check()
         with sole_use(folder, program="tomato-trainer"):
             publisher = Publisher.open(folder)
             store = Store(folder / LEDGER_FILE)
@@ -85,7 +92,7 @@ class Service:
                 self._settings.broker, client_id=self._client_id(), on_state=self._link_changed
             )
             announcements = Announcements(link, clock=self._clock, monotonic=time.monotonic)
-            training = self._training(store, publisher, announcements)
+            training = self._training(store, publisher, announcements, bases)
             try:
                 self._recover(store, publisher, announcements, training)
                 self._listen(link, store, publisher, announcements)
@@ -98,7 +105,7 @@ class Service:
         _log.info("stopped")
 
     def _training(
-        self, store: Store, publisher: Publisher, announcements: Announcements
+        self, store: Store, publisher: Publisher, announcements: Announcements, bases: Bases
     ) -> Training:
         settings = self._settings
         executor = Executor(
@@ -112,7 +119,7 @@ class Service:
             store=store,
             publisher=publisher,
             executor=executor,
-            bases=Bases(settings.base_models),
+            bases=bases,
             announcements=announcements,
             cache_folder=settings.folder / CACHE_FOLDER,
             clock=self._clock,

@@ -108,10 +108,12 @@ def _do(spec: JobSpec, folder: Path, times: StageTimes, emit: Emit) -> JobResult
     facts = "1 sentence" if training_set.facts == 1 else f"{training_set.facts} sentences"
     with times.stage("train", f"{facts}, {len(training_set.questions)} questions"):
         learned = session.train(progress)
+        emit(WorkerEvent(stage="train", message="fitting the router"))
+        fitted = session.fit_router()
     with times.stage("evaluate", "asking what was held out"):
         evaluation = session.evaluate()
     with times.stage("export", "writing the adapter"):
-        adapter = session.export(folder)
+        adapter = session.export(folder, fitted.router)
     return JobResult(
         adapter_file=adapter.name,
         adapter_sha256=adapter.sha256,
@@ -123,6 +125,7 @@ def _do(spec: JobSpec, folder: Path, times: StageTimes, emit: Emit) -> JobResult
         memory_ids=training_set.memory_ids,
         figures={
             **evaluation.figures,
+            **fitted.figures(),
             "exact_share": learned.exact_share,
             "final_loss": learned.final_loss,
             "steps": float(learned.steps),

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sprout_link.router import Router
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,8 @@ class Adapter:
 
     sha256: str
     path: Path
+    router: Router | None = field(default=None, compare=False)
+    """Tells which turns it answers; without one it answers them all."""
 
 
 @dataclass(frozen=True)
@@ -109,11 +116,28 @@ class Runtime(Protocol):
         """Load adapter weights beside the base, without activating them.
 
         Raises:
-            InferenceError: the file does not fit the base, or is damaged.
+            InferenceError: the file does not fit the base, or it or its router is damaged.
         """
 
     def unload_adapter(self, adapter: Adapter) -> None:
         """Free an adapter's weights; no context may use it any more."""
+
+    def hidden_states(self, text: str, *, layer: int) -> NDArray[np.float32]:
+        """What the bare base makes of a bare text; of its last `MAX_TOKENS` tokens, if longer.
+
+        Neither template nor special tokens are added, and no adapter takes part. Contexts
+        are left alone. May be called by several threads.
+
+        Args:
+            layer: so many of the base's layers are run, 1 to the number of its layers.
+
+        Returns:
+            Shape (tokens, hidden size).
+
+        Raises:
+            InferenceError: the text has no tokens, the base has no such layer, or the
+                runtime failed.
+        """
 
     def close(self) -> None:
         """Free everything."""

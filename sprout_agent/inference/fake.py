@@ -8,15 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sprout_agent.errors import InferenceError
 from sprout_agent.inference.base import Adapter, BaseInfo, ChatTurn, Generation
+from sprout_link.router import Router
 
 Answer = Callable[["Adapter | None", str], str]
 LogProbability = Callable[["Adapter | None", str, str], float]
+States = Callable[[str], NDArray[np.float32]]
 
 
 class FakeRuntime:
-    """Answers by `answer(adapter, question)`; likelihoods by `log_probability`."""
+    """Answers by `answer(adapter, question)`; likelihoods and hidden states by theirs."""
 
     def __init__(
         self,
@@ -26,10 +31,14 @@ class FakeRuntime:
         log_probability: LogProbability = lambda adapter, _question, _answer: (
             -4.0 if adapter is None else -1.0
         ),
+        states: States = lambda _text: np.ones((1, 1), np.float32),
     ) -> None:
         self._info = info
         self.answer = answer
         self.log_probability = log_probability
+        self.states = states
+        self.routers: dict[str, Router] = {}
+        """By the hash of the adapter that brings it."""
         self.refused: set[str] = set()
         """Hashes of adapters that it refuses to load."""
         self.loaded: list[Adapter] = []
@@ -53,13 +62,17 @@ class FakeRuntime:
         """
         if sha256 in self.refused:
             raise InferenceError(f"{path}: this adapter does not fit")
-        adapter = Adapter(sha256, path)
+        adapter = Adapter(sha256, path, self.routers.get(sha256))
         self.loaded.append(adapter)
         return adapter
 
     def unload_adapter(self, adapter: Adapter) -> None:
         """Forget an adapter."""
         self.loaded.remove(adapter)
+
+    def hidden_states(self, text: str, *, layer: int) -> NDArray[np.float32]:
+        """By the function `states`, whatever the layer."""
+        return self.states(text)
 
     def close(self) -> None:
         """Forget everything."""

@@ -116,16 +116,19 @@ def migrate(connection: sqlite3.Connection, *, source: str) -> list[str]:
             continue
         connection.execute("BEGIN IMMEDIATE")
         try:
-            for statement in statements:
-                connection.execute(statement)
-            connection.execute(
-                "INSERT INTO migrations VALUES (?, ?)",
-                (name, datetime.now(timezone.utc).isoformat()),
-            )
+            # Another process may have done it between our look and our turn to write.
+            found = "SELECT 1 FROM migrations WHERE name = ?"
+            if connection.execute(found, (name,)).fetchone() is None:
+                for statement in statements:
+                    connection.execute(statement)
+                connection.execute(
+                    "INSERT INTO migrations VALUES (?, ?)",
+                    (name, datetime.now(timezone.utc).isoformat()),
+                )
+                applied.append(name)
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
-        applied.append(name)
     return applied

@@ -10,8 +10,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from sprout_agent.inference.router_file import router_of
 from sprout_link.errors import ModelFileError
 from sprout_link.gguf_header import Header, TensorInfo, read_header
+from sprout_link.router import ARRAY_KEYS
 
 MAX_RANK: Final = 256
 
@@ -25,7 +27,7 @@ _MAX_REASONS: Final = 20
 
 
 def reasons_against(path: Path, base: Header) -> list[str]:
-    """Why the adapter at `path` is no LoRA over `base`; an empty list when it is one.
+    """Why the adapter at `path`, its router included, does not fit `base`; empty if it does.
 
     Args:
         path: a GGUF file of any origin; read within bounds and in pieces.
@@ -35,11 +37,12 @@ def reasons_against(path: Path, base: Header) -> list[str]:
         OSError: the file cannot be read.
     """
     try:
-        header = read_header(path)
+        header = read_header(path, arrays=ARRAY_KEYS)
     except ModelFileError as error:
         return [str(error)]
     reasons = [
         *_about_metadata(header, base),
+        *_about_router(header, base),
         *_about_tensors(header, base),
         *_about_size(path, header),
     ]
@@ -62,6 +65,16 @@ def _about_metadata(header: Header, base: Header) -> Iterator[str]:
     alpha = header.numbers.get("adapter.lora.alpha")
     if alpha is None or not math.isfinite(alpha) or alpha <= 0:
         yield f"adapter.lora.alpha is {alpha}, expected a number above 0"
+
+
+def _about_router(header: Header, base: Header) -> Iterator[str]:
+    # A base that does not tell its sizes has none that a router could fit.
+    hidden_size = base.numbers.get(f"{base.architecture}.embedding_length", 0)
+    layers = base.numbers.get(f"{base.architecture}.block_count", 0)
+    try:
+        router_of(header, hidden_size=int(hidden_size), layers=int(layers))
+    except ModelFileError as error:
+        yield str(error)
 
 
 def _about_tensors(header: Header, base: Header) -> Iterator[str]:

@@ -1,11 +1,13 @@
 """The gate: tries an artifact on this device and decides, purely, whether it may be used.
 
+Questions are answered as they will be in use: by the base where the adapter's router says no.
+The proof of effect is measured with the adapter applied, whatever its router says.
 Accepted when all of these hold; each that does not is a reason, and all are given:
  * proof of effect: the answers in the manifest became likelier, by at least
    `min_proof_part` of what the trainer saw; else the weights are not applied as trained;
  * recall: at least `min_recall` of the device's own questions are answered right;
  * general ability: at most `max_general_drop` fewer general questions than the base's;
- * repetition: at most `max_repeating` of all answers circle in one phrase.
+ * repetition: at most `max_repeating` of the adapter's answers circle in one phrase.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import Protocol
 
 from sprout_agent.errors import UpdateStoppedError
 from sprout_agent.inference.base import Adapter, ChatTurn, Context, Generation, Runtime
+from sprout_agent.inference.routing import answering
 from sprout_agent.update.probes import Canary, make_probes
 from sprout_agent.update.settings import UpdateSettings
 from sprout_link.artifact import Manifest, Proof
@@ -38,11 +41,15 @@ class Observed:
     shift_seen: float
     recall_right: int
     recall_asked: int
+    recall_routed: int
+    """Of the questions asked, those that the adapter answers; all, without a router."""
     general_right: int
     general_right_base: int
     general_asked: int
+    general_routed: int
     repeating: int
     answers: int
+    """The adapter's own. What the base says, it also says without the artifact."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,7 @@ class Trier(Protocol):
 def decide(seen: Observed, settings: UpdateSettings) -> Verdict:
     """The rules above, applied."""
     recall = seen.recall_right / seen.recall_asked if seen.recall_asked else 1.0
-    repeating = seen.repeating / seen.answers if seen.answers else 0.0
+    repeating = _part(seen.repeating, seen.answers)
     drop = seen.general_right_base - seen.general_right
     needed_shift = settings.min_proof_part * seen.shift_promised
     reasons = []
@@ -104,9 +111,11 @@ def decide(seen: Observed, settings: UpdateSettings) -> Verdict:
         "proof_shift_promised": seen.shift_promised,
         "recall": recall,
         "recall_asked": float(seen.recall_asked),
+        "routed_recall": _part(seen.recall_routed, seen.recall_asked),
         "general": float(seen.general_right),
         "general_base": float(seen.general_right_base),
         "general_asked": float(seen.general_asked),
+        "routed_general": _part(seen.general_routed, seen.general_asked),
         "repeating": repeating,
     }
     return Verdict(not reasons, tuple(reasons), figures)
@@ -141,7 +150,7 @@ class Gate:
         self._canaries = tuple(canaries)
         self._system_prompt = system_prompt
         # The base does not change while a runtime lives, so neither do its answers.
-        self._base_right: int | None = None
+        self._base_answers: list[str] | None = None
 
     def run(
         self,
@@ -173,6 +182,14 @@ class Gate:
             context.close()
 
 
+@dataclass(frozen=True)
+class _Answer:
+    """What was said to a question of a trial, and by whom."""
+
+    text: str
+    by_adapter: bool
+
+
 class _Trial:
     """One run: its context, and what it counts."""
 
@@ -188,39 +205,82 @@ class _Trial:
         gate, canaries = self._gate, self._gate._canaries
         self._context.use(None)
         before = self._log_probabilities(proofs, done=0)
-        if gate._base_right is None:
-            base = self._answers([canary.question for canary in canaries], "base")
-            gate._base_right = _count_right(canaries, base)
+        base = gate._base_answers
+        if base is None:
+            base = gate._base_answers = self._base_answers()
         self._context.use(adapter)
         after = self._log_probabilities(proofs, done=len(proofs))
         probes = make_probes(texts, at_most=gate._settings.max_probes)
-        recalled = self._answers([probe.question for probe in probes], "recall")
-        general = self._answers([canary.question for canary in canaries], "general")
+        questions = [canary.question for canary in canaries]
+        # The canaries first: each change of who answers drops the cache.
+        general = self._answers(adapter, questions, "general", of_base=base)
+        recalled = self._answers(adapter, [probe.question for probe in probes], "recall")
+        own = [answer.text for answer in [*recalled, *general] if answer.by_adapter]
         return Observed(
             shift_promised=sum(proof.shift for proof in proofs) / len(proofs),
             shift_seen=(sum(after) - sum(before)) / len(proofs),
             recall_right=sum(
-                probe.is_answered_by(answer) for probe, answer in zip(probes, recalled, strict=True)
+                probe.is_answered_by(answer.text)
+                for probe, answer in zip(probes, recalled, strict=True)
             ),
             recall_asked=len(probes),
-            general_right=_count_right(canaries, general),
-            general_right_base=gate._base_right,
+            recall_routed=sum(answer.by_adapter for answer in recalled),
+            general_right=_count_right(canaries, [answer.text for answer in general]),
+            general_right_base=_count_right(canaries, base),
             general_asked=len(canaries),
-            repeating=sum(map(repeats_itself, [*recalled, *general])),
-            answers=len(recalled) + len(general),
+            general_routed=sum(answer.by_adapter for answer in general),
+            repeating=sum(map(repeats_itself, own)),
+            answers=len(own),
         )
 
-    def _answers(self, questions: Sequence[str], part: str) -> list[str]:
-        answers = []
-        self._on_progress(part, 0, len(questions))
-        for done, question in enumerate(questions, start=1):
-            self._check()
-            answer: Generation = self._context.complete(
-                self._turns(question), max_tokens=self._gate._settings.answer_tokens
-            )
-            answers.append(answer.text)
-            self._on_progress(part, done, len(questions))
+    def _base_answers(self) -> list[str]:
+        """What the bare base, which is active, says to the canaries."""
+        answers: list[str] = []
+        canaries = self._gate._canaries
+        self._on_progress("base", 0, len(canaries))
+        for canary in canaries:
+            answers.append(self._answer(canary.question))
+            self._on_progress("base", len(answers), len(canaries))
         return answers
+
+    def _answers(
+        self,
+        adapter: Adapter,
+        questions: Sequence[str],
+        part: str,
+        *,
+        of_base: Sequence[str] | None = None,
+    ) -> list[_Answer]:
+        """Answer as in use: the router's yeses by the adapter, which is active, then the rest.
+
+        Args:
+            of_base: the base's answers, when they are known already.
+        """
+        self._on_progress(part, 0, len(questions))
+        routes = []
+        for question in questions:
+            self._check()
+            routes.append(answering(self._gate._runtime, adapter, question).adapter)
+        done = 0
+        answers: dict[int, _Answer] = {}
+        for chosen in (adapter, None):
+            known = of_base if chosen is None else None
+            numbers = [number for number, route in enumerate(routes) if route == chosen]
+            if numbers and known is None and self._context.adapter != chosen:
+                self._context.use(chosen)
+            for number in numbers:
+                text = known[number] if known is not None else self._answer(questions[number])
+                answers[number] = _Answer(text, by_adapter=chosen is not None)
+                done += 1
+                self._on_progress(part, done, len(questions))
+        return [answers[number] for number in range(len(questions))]
+
+    def _answer(self, question: str) -> str:
+        self._check()
+        generation: Generation = self._context.complete(
+            self._turns(question), max_tokens=self._gate._settings.answer_tokens
+        )
+        return generation.text
 
     def _log_probabilities(self, proofs: Sequence[Proof], *, done: int) -> list[float]:
         values = []
@@ -243,3 +303,7 @@ class _Trial:
 
 def _count_right(canaries: Sequence[Canary], answers: Sequence[str]) -> int:
     return sum(c.is_answered_by(answer) for c, answer in zip(canaries, answers, strict=True))
+
+
+def _part(some: int, whole: int) -> float:
+    return some / whole if whole else 0.0

@@ -3,9 +3,11 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sprout_agent.conversation import (
@@ -15,13 +17,15 @@ from sprout_agent.conversation import (
     ConversationSettings,
 )
 from sprout_agent.errors import InferenceError, MemoryStoreError, TurnError
-from sprout_agent.inference.base import ChatTurn, Generation
-from sprout_agent.inference.llama_cpp import LlamaCppContext, LlamaCppRuntime
+from sprout_agent.inference.base import Adapter, ChatTurn, Generation
+from sprout_agent.inference.llama_context import LlamaCppContext
+from sprout_agent.inference.llama_cpp import LlamaCppRuntime
 from sprout_agent.memory.database import Database, open_database
 from sprout_agent.memory.gateway import MemorySettings
 from sprout_agent.memory.recall import Recall
 from sprout_agent.memory.store import MemoryStore
-from tests.tiny_model import make_tiny_adapter, make_tiny_gguf
+from sprout_link.router import features
+from tests.tiny_model import make_tiny_adapter, make_tiny_gguf, make_tiny_router
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc)
 SETTINGS = ConversationSettings("You help.", 12, MemorySettings(recall_count=2))
@@ -34,6 +38,11 @@ class Watched:
         self.context = context
         self.prompts: list[list[ChatTurn]] = []
         self.fails = False
+        self.uses: list[Adapter | None] = []
+
+    def use(self, adapter: Adapter | None) -> None:
+        self.uses.append(adapter)
+        self.context.use(adapter)
 
     def __getattr__(self, name: str) -> object:
         return getattr(self.context, name)
@@ -74,8 +83,11 @@ def context(runtime: LlamaCppRuntime) -> Iterator[Watched]:
 
 
 @pytest.fixture
-def conversation(context: Watched, database: Database, store: MemoryStore) -> Conversation:
+def conversation(
+    runtime: LlamaCppRuntime, context: Watched, database: Database, store: MemoryStore
+) -> Conversation:
     return Conversation(
+        runtime,
         context,  # type: ignore[arg-type]
         store,
         Recall(database),
@@ -240,6 +252,92 @@ def test_switching_changes_who_answers_and_back(
     runtime.unload_adapter(adapter)
 
 
+def routed_adapter(
+    runtime: LlamaCppRuntime, path: Path, *, bias: float, weights: Sequence[float] = ()
+) -> Adapter:
+    router = make_tiny_router(bias=bias, weights=weights)
+    make_tiny_adapter(path, runtime.info.path, router=router)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    return runtime.load_adapter(path, sha256=sha256)
+
+
+def test_a_turn_that_the_router_leaves_out_is_the_bases_bit_for_bit(
+    conversation: Conversation, runtime: LlamaCppRuntime, tmp_path: Path, store: MemoryStore
+) -> None:
+    bare = runtime.open_context(tokens=512)
+    prompt = [ChatTurn("system", "You help."), ChatTurn("user", "hello")]
+    expected = bare.complete(prompt, max_tokens=SETTINGS.max_answer_tokens).text
+    bare.close()
+    adapter = routed_adapter(runtime, tmp_path / "no.gguf", bias=-1.5)
+    conversation.switch(adapter)
+    answer = conversation.ask("hello")
+    assert (answer.text, answer.answered_by) == (expected, "base")
+    assert answer.router_logit == -1.5
+    assert conversation.adapter == adapter
+    assert store.recent_turns(conversation._session_id(), 1)[0].answered_by == "base"
+    conversation.switch(None)
+    assert conversation.ask("hello", keep=False).router_logit is None
+    runtime.unload_adapter(adapter)
+
+
+def test_a_turn_that_the_router_takes_is_the_adapters(
+    conversation: Conversation, runtime: LlamaCppRuntime, tmp_path: Path
+) -> None:
+    adapter = routed_adapter(runtime, tmp_path / "yes.gguf", bias=1.5)
+    before = conversation.ask("hello", keep=False)
+    conversation.switch(adapter)
+    answer = conversation.ask("hello", keep=False)
+    assert answer.text != before.text
+    assert (answer.answered_by, answer.router_logit) == (adapter.sha256, 1.5)
+    conversation.switch(None)
+    runtime.unload_adapter(adapter)
+
+
+def test_the_router_decides_each_turn_and_the_cache_is_dropped_only_at_a_change(
+    conversation: Conversation, context: Watched, runtime: LlamaCppRuntime, tmp_path: Path
+) -> None:
+    yes, no = (
+        features(runtime.hidden_states(text, layer=2)) for text in ("Who is the cat?", "hello")
+    )
+    direction = yes - no
+    bias = -float(direction @ (yes + no)) / 2
+    router = replace(
+        make_tiny_router(bias=-1e-6, weights=direction.tolist()),
+        hidden_bias=np.array([bias], np.float32),
+    )
+    path = make_tiny_adapter(tmp_path / "a.gguf", runtime.info.path, router=router)
+    adapter = runtime.load_adapter(path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    conversation.switch(adapter)
+    context.uses.clear()
+    asked = ["Who is the cat?", "hello", "hello", "Who is the cat?", "Who is the cat?"]
+    by = [conversation.ask(text, keep=False).answered_by for text in asked]
+    sha = adapter.sha256
+    assert by == [sha, "base", "base", sha, sha]
+    assert context.uses == [None, adapter]
+    conversation.switch(None)
+    runtime.unload_adapter(adapter)
+
+
+def test_switching_releases_an_adapter_whose_last_turn_was_the_bases(
+    conversation: Conversation, runtime: LlamaCppRuntime, tmp_path: Path
+) -> None:
+    first = routed_adapter(runtime, tmp_path / "first.gguf", bias=-1.0)
+    second = routed_adapter(runtime, tmp_path / "second.gguf", bias=1.0)
+    conversation.switch(first)
+    conversation.ask("hello", keep=False)
+    conversation.switch(second)
+    runtime.unload_adapter(first)
+    assert conversation.ask("hello", keep=False).answered_by == second.sha256
+    with pytest.raises(InferenceError, match="not loaded"):
+        conversation.switch(first)
+    assert conversation.adapter == second
+    assert conversation.ask("hello", keep=False).answered_by == second.sha256
+    with pytest.raises(InferenceError, match="in use"):
+        runtime.unload_adapter(second)
+    conversation.switch(None)
+    runtime.unload_adapter(second)
+
+
 def test_a_switch_waits_for_the_running_answer(conversation: Conversation) -> None:
     order: list[str] = []
     switcher = threading.Thread(
@@ -258,10 +356,11 @@ def test_a_switch_waits_for_the_running_answer(conversation: Conversation) -> No
 
 
 def test_surprise_is_measured_when_it_is_wanted(
-    context: Watched, database: Database, store: MemoryStore
+    runtime: LlamaCppRuntime, context: Watched, database: Database, store: MemoryStore
 ) -> None:
     settings = ConversationSettings("You help.", 4, MemorySettings(surprise=True))
     conversation = Conversation(
+        runtime,
         context,  # type: ignore[arg-type]
         store,
         Recall(database),

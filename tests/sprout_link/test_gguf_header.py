@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from sprout_link.errors import ModelFileError
 from sprout_link.gguf_header import read_header, sha256_of
-from tests.tiny_model import make_tiny_gguf
+from sprout_link.router import ARRAY_KEYS, KEY_MEAN, KEY_OUTPUT_BIAS, to_metadata
+from tests.tiny_model import make_tiny_adapter, make_tiny_gguf, make_tiny_router
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,34 @@ def test_absurd_counts_do_not_cost_memory(tmp_path: Path) -> None:
     bomb.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 2**60, 2**60))
     with pytest.raises(ModelFileError, match="absurd"):
         read_header(bomb)
+
+
+def test_the_arrays_that_are_asked_for_are_read_and_others_are_not(
+    model: Path, tmp_path: Path
+) -> None:
+    router = make_tiny_router(bias=2.5)
+    path = make_tiny_adapter(tmp_path / "a.gguf", model, router=router)
+    assert read_header(path).arrays == {}
+    assert set(read_header(path, arrays=[KEY_MEAN, "no.such"]).arrays) == {KEY_MEAN}
+    arrays = read_header(path, arrays=ARRAY_KEYS).arrays
+    assert {key: values.tolist() for key, values in arrays.items()} == to_metadata(router)
+    arrays[KEY_MEAN][0] = 1  # its own, not a view of what was read
+
+
+def test_an_array_of_something_else_or_absurdly_long_is_refused(
+    model: Path, tmp_path: Path
+) -> None:
+    path = make_tiny_adapter(tmp_path / "a.gguf", model, router=make_tiny_router(bias=2.5))
+    whole = path.read_bytes()
+    # A key is followed by its kind, then for an array by that of its elements and their count.
+    at = whole.index(KEY_OUTPUT_BIAS.encode()) + len(KEY_OUTPUT_BIAS) + 4
+    for change, expected in [
+        (struct.pack("<IQ", 12, 1), "expected 32-bit floats"),
+        (struct.pack("<IQ", 6, 2**60), "absurdly long"),
+    ]:
+        path.write_bytes(whole[:at] + change + whole[at + len(change) :])
+        with pytest.raises(ModelFileError, match=expected):
+            read_header(path, arrays=ARRAY_KEYS)
 
 
 @settings(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ import importlib, json, pkgutil, sys
 import sprout_agent, sprout_link
 for package in (sprout_link, sprout_agent):
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-        if module.name != "sprout_agent.inference.llama_cpp":  # needs the extra 'llama'
+        if not module.name.startswith("sprout_agent.inference.llama_"):  # need the extra 'llama'
             importlib.import_module(module.name)
 heavy = ["torch", "transformers", "llama_cpp", "iotcore", "sqlalchemy"]
 loaded = [name for name in heavy if name in sys.modules]
@@ -49,9 +50,16 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if python is None:
         pytest.skip("there is no Python 3.10 on this machine")
     folder = tmp_path_factory.mktemp("bare")
+    # A copy, because setuptools builds inside the tree that it is given.
+    source = folder / "source"
+    source.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    for name in ("sprout_link", "sprout_agent", "tomato_trainer"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     subprocess.run([python, "-m", "venv", str(folder)], check=True)
     install = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--constraint"]
-    subprocess.run([*install, ROOT / "constraints.txt", str(ROOT)], check=True, cwd=folder)
+    subprocess.run([*install, ROOT / "constraints.txt", source], check=True)
     return folder / "bin"
 
 

@@ -46,10 +46,10 @@ def test_what_is_told_comes_back_as_an_artifact_and_a_second_night_follows(
         first = learn(rig, "My robot is called Quibble.", "My sister lives in Trondheim.")
         found = rig.status()
         assert found["waiting"] == 0
-        assert found["answers_with"] == first
-        assert json.loads(rig.agent("ask", "hello", "--no-keep", "--json").stdout)[
-            "answered_by"
-        ] == (first)
+        assert found["installed"] == first
+        answer = json.loads(rig.agent("ask", "hello", "--no-keep", "--json").stdout)
+        assert answer["installed"] == first
+        assert answer["answered_by"] in (first, "base")  # as its router decides
 
         second = learn(rig, "The spare key is under the blue flowerpot.")
         assert second != first
@@ -104,9 +104,9 @@ def test_an_agent_that_is_killed_answers_with_its_artifact_after_the_restart(rig
         rig.stop("sprout", signal.SIGKILL)
         # No agent runs: the command opens the folder itself, with the same weights.
         alone = json.loads(rig.agent("ask", "hello", "--no-keep", "--json").stdout)
-        assert alone["answered_by"] == artifact
+        assert alone["installed"] == artifact
         rig.start_agent()
-        assert rig.status()["answers_with"] == artifact
+        assert rig.status()["installed"] == artifact
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])

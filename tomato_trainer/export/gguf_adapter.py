@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sprout_link.files import sync_folder
+from sprout_link.router import KEY_LAYER, Router, to_metadata
 from tomato_trainer.errors import JobError
 from tomato_trainer.learn.gguf_base import Base
 from tomato_trainer.learn.lora import LoraPair
@@ -30,6 +31,7 @@ def write_adapter(
     base: Base,
     alpha: float,
     precision: Precision = "f16",
+    router: Router | None = None,
 ) -> None:
     """Write an adapter; `path` appears whole or not at all.
 
@@ -39,6 +41,7 @@ def write_adapter(
         base: what they belong to; its head counts decide how q and k are permuted.
         alpha: LoRA's alpha; llama.cpp scales by alpha over rank.
         precision: of the stored factors.
+        router: travels in the file's metadata, which llama.cpp leaves alone.
 
     Raises:
         JobError: a module has no name in GGUF, or the file cannot be written.
@@ -55,6 +58,10 @@ def write_adapter(
         writer.add_type("adapter")
         writer.add_string("adapter.type", "lora")
         writer.add_float32("adapter.lora.alpha", float(alpha))
+        if router is not None:
+            writer.add_uint32(KEY_LAYER, router.layer)
+            for key, values in to_metadata(router).items():
+                writer.add_array(key, values)
         for pair in pairs:
             name = names.get_name(pair.module)
             if name is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from tomato_trainer.errors import JobError
 
 _RECORD: Final = "complete.json"
 _FORMAT: Final = 1
+_LEFTOVER_AGE_S: Final = 1_800.0
+"""No conversion leaves its folder unchanged for so long."""
 
 
 class _CacheRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,6 +76,7 @@ def load_base(path: Path, *, sha256: str, cache_folder: Path) -> Base:
         )
     entry = cache_folder / sha256
     try:
+        _remove_leftovers(entry)
         if not _is_whole(entry):
             _convert(path, entry)
         model, tokenizer = _load_cached(entry)
@@ -120,6 +124,14 @@ def _convert(path: Path, entry: Path) -> None:
         sync_folder(entry.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _remove_leftovers(entry: Path) -> None:
+    """Remove half-made folders that a killed worker left; a young one may be another's."""
+    for folder in entry.parent.glob(f".{entry.name[:12]}.*"):
+        with suppress(FileNotFoundError):
+            if time.time() - folder.stat().st_mtime > _LEFTOVER_AGE_S:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write_entry(path: Path, folder: Path) -> None:

@@ -11,8 +11,10 @@ import torch
 
 from sprout_link.artifact import Proof
 from sprout_link.gguf_header import sha256_of
+from sprout_link.router import Router
 from tomato_trainer.data.general import held_out_rows
 from tomato_trainer.data.restate import Example
+from tomato_trainer.data.router_rows import router_rows
 from tomato_trainer.data.training_set import TrainingSet
 from tomato_trainer.evaluate.drift import drift
 from tomato_trainer.evaluate.proof import proofs
@@ -25,6 +27,7 @@ from tomato_trainer.learn.lora import AttachedLora, attach
 from tomato_trainer.learn.packing import Encoder
 from tomato_trainer.learn.passes import SplitModel
 from tomato_trainer.learn.recipes import Recipe
+from tomato_trainer.learn.router import RouterFit, fit_router
 
 MAX_HELD_OUT: Final = 48
 """Most held-out questions that are asked after a run."""
@@ -127,14 +130,30 @@ class TrainingSession:
             proofs=proofs(self.lora, self.split, self.encoder, self.training_set.questions),
         )
 
-    def export(self, folder: Path) -> AdapterFile:
-        """Write the adapter for llama.cpp into `folder`.
+    def fit_router(self) -> RouterFit:
+        """Fit what tells the device which questions concern these memories."""
+        rows = router_rows(
+            self.training_set.statements,
+            seed=self.recipe.seed,
+            rows_per_fact=self.recipe.router_rows_per_fact,
+            max_rows=self.recipe.router_max_rows,
+        )
+        layer = max(1, self.lora.first_layer)
+        with self.lora.bare():
+            return fit_router(
+                self.lora.model, self.base.tokenizer, rows, self.recipe, layer=layer
+            )
+
+    def export(self, folder: Path, router: Router | None = None) -> AdapterFile:
+        """Write the adapter for llama.cpp into `folder`, with its router.
 
         Raises:
             JobError: it cannot be written.
         """
         path = folder / ADAPTER_FILE
-        write_adapter(path, self.lora.pairs(), base=self.base, alpha=self.recipe.alpha)
+        write_adapter(
+            path, self.lora.pairs(), base=self.base, alpha=self.recipe.alpha, router=router
+        )
         return AdapterFile(path.name, sha256_of(path), path.stat().st_size)
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from sprout_agent.errors import ContextFullError, InferenceError
 from sprout_agent.inference.base import Adapter, ChatTurn, Generation
-from sprout_agent.inference.llama_cpp import LlamaCppContext, LlamaCppRuntime
+from sprout_agent.inference.llama_context import LlamaCppContext
+from sprout_agent.inference.llama_cpp import LlamaCppRuntime
 from sprout_agent.inference.registry import ModelSettings, find_default_model, open_runtime
 from sprout_link.errors import ModelFileError
 from tests.tiny_model import make_tiny_adapter, make_tiny_gguf

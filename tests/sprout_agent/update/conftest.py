@@ -13,6 +13,7 @@ import pytest
 
 from sprout_link.artifact import Manifest, Proof
 from sprout_link.messages import DeviceProfile
+from sprout_link.router import KEY_LAYER, Router, to_metadata
 from tomato_trainer.publish import Publisher
 
 DEVICE = "sprout-1"
@@ -28,6 +29,8 @@ def publisher(tmp_path: Path) -> Publisher:
 def base_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("base") / "base.gguf"
     writer = gguf.GGUFWriter(str(path), "llama")
+    writer.add_embedding_length(16)
+    writer.add_block_count(1)
     writer.add_tensor("token_embd.weight", np.zeros((32, 16), np.float32))
     writer.add_tensor("blk.0.attn_q.weight", np.zeros((24, 16), np.float32))
     writer.add_tensor("blk.0.attn_norm.weight", np.zeros(16, np.float32))
@@ -46,12 +49,17 @@ def make_adapter(tmp_path: Path) -> Callable[..., Path]:
         alpha: float = 8.0,
         tensors: dict[str, np.ndarray] | None = None,
         seed: int = 0,
+        router: Router | None = None,
     ) -> Path:
         path = tmp_path / f"{name}.gguf"
         writer = gguf.GGUFWriter(str(path), architecture)
         writer.add_type(kind)
         writer.add_string("adapter.type", method)
         writer.add_float32("adapter.lora.alpha", alpha)
+        if router is not None:
+            writer.add_uint32(KEY_LAYER, router.layer)
+            for key, numbers in to_metadata(router).items():
+                writer.add_array(key, numbers)
         noise = np.random.default_rng(seed)
         if tensors is None:
             # NumPy's order is the reverse of GGUF's: a is (rank, in), b is (out, rank).

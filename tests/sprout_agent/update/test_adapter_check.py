@@ -8,6 +8,8 @@ import pytest
 
 from sprout_agent.update.adapter_check import reasons_against
 from sprout_link.gguf_header import Header, read_header
+from sprout_link.router import Router
+from tests.tiny_model import make_tiny_router
 
 Q = "blk.0.attn_q.weight"
 
@@ -85,3 +87,26 @@ def test_a_truncated_file_and_one_with_a_tail_are_refused(
     assert "belong to nothing" in reasons_against(path, base)[0]
     path.write_bytes(b"not a model")
     assert "not a GGUF" in reasons_against(path, base)[0]
+
+
+def test_a_router_that_fits_has_nothing_against_it(
+    base: Header, make_adapter: Callable[..., Path]
+) -> None:
+    router = make_tiny_router(bias=1.0, layer=1, hidden=16)
+    assert reasons_against(make_adapter(router=router), base) == []
+
+
+@pytest.mark.parametrize(
+    ("router", "expected"),
+    [
+        (make_tiny_router(bias=1.0, layer=2, hidden=16), "reads layer 2, the base has 1"),
+        (make_tiny_router(bias=1.0, layer=1, hidden=8), "has 16 values, expected 32"),
+        (make_tiny_router(bias=float("inf"), layer=1, hidden=16), "is not finite"),
+    ],
+)
+def test_a_router_that_does_not_fit_is_a_reason_beside_the_others(
+    base: Header, make_adapter: Callable[..., Path], router: Router, expected: str
+) -> None:
+    reasons = reasons_against(make_adapter(router=router, method="other"), base)
+    assert len(reasons) == 2
+    assert expected in reasons[1]
