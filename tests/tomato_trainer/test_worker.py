@@ -115,7 +115,7 @@ def test_a_job_becomes_an_adapter_and_a_result(make_job: MakeJob) -> None:
     assert done.returncode == EXIT_OK, done.stderr.decode()
     events = _events(done.stdout)
     assert [e.stage for e in events if e.message] == [
-        "prepare", "train", "evaluate", "export", "export",
+        "prepare", "train", "train", "evaluate", "export", "export",
     ]  # fmt: skip
     steps = [e for e in events if e.stage == "train" and e.step]
     assert [e.step for e in steps] == [1, 2, 3]
@@ -127,6 +127,7 @@ def test_a_job_becomes_an_adapter_and_a_result(make_job: MakeJob) -> None:
     assert read_header(adapter).strings["adapter.type"] == "lora"
     assert [i[-1] for i in result.memory_ids] == ["1", "3"]
     assert result.figures["memories_skipped"] == 1
+    assert {"router_recall", "router_false_general", "router_false_near"} <= set(result.figures)
     assert {"recall_held_out", "recall_held_out_base", "kl_general", "perplexity_ratio"} <= set(
         result.figures
     )

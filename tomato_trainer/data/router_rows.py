@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import pairwise
 from typing import Final, Literal
 
 import msgspec
@@ -18,6 +19,8 @@ import msgspec
 from sprout_link.english.cores import topics
 from sprout_link.english.questions import HELD_OUT_FORMS, taught_questions
 from sprout_link.english.statement import capitalised
+from sprout_link.english.verbs import known_form
+from sprout_link.english.words import DAYS, MONTHS, content_words
 from tomato_trainer.data.general import held_out_rows, training_rows
 from tomato_trainer.data.minimal_pairs import (
     Replacements,
@@ -38,6 +41,16 @@ _TOPIC_FRAMES: Final = (
     "What's the deal with {t}?", "{T}, what was that again?", "Do I know anything about {t}?",
     "Who or what is {t}?", "Can you say what {t} was?", "Which one was {t}?",
     "Is there anything to know about {t}?", "When was it with {t}?", "What do I call {t}?",
+)  # fmt: skip
+_NOUN_FRAMES: Final = (
+    "Which {n} is mine?", "What {n} do I have?", "Where is my {n}?", "What's my {n}?",
+    "Who is my {n}?", "When is my {n}?", "What about my {n}?", "Which one is my {n}?",
+    "How old is my {n}?", "What kind of {n} is mine?", "What number is my {n}?",
+    "Which {n} was it?", "What is on my {n}?", "In which place is my {n}?",
+)  # fmt: skip
+_NAME_FRAMES: Final = (
+    "Who is {n}?", "Where is {n}?", "How old is {n}?", "What does {n} do?", "When was {n} born?",
+    "In which city is {n}?", "What did I say of {n}?", "What's {n}'s job?", "What is {n}?",
 )  # fmt: skip
 _PREFIXES: Final = (
     "Hey, ", "Can you tell me: ", "Please, ", "OK, ", "Sorry, ", "Hi Sprout, ", "One more thing: ",
@@ -129,10 +142,27 @@ def _questions(statement: str, split: Split, chance: random.Random, count: int) 
         for topic in topics(statement)
         for frame in _TOPIC_FRAMES
     ]
+    named = _by_noun(statement)
     chance.shuffle(about)
-    kept = [*taught[: count // 2], *about[: count // 5]]
+    chance.shuffle(named)
+    kept = [*taught[: count // 2], *about[: count // 6], *named[: count // 4]]
     spellings = [_typed(text, chance) for text in chance.choices(taught, k=count - len(kept))]
     return list(dict.fromkeys([*kept, *spellings]))
+
+
+def _by_noun(statement: str) -> list[str]:
+    """Loose questions about the things and names of a statement, not about mere places."""
+    words = content_words(statement)[:12]
+    before = dict(pairwise(word.strip(".,;:!?") for word in reversed(statement.split())))
+    made: list[str] = []
+    for word in words:
+        if not word.isalpha() or before.get(word, "") in ("in", "at", "on", "from", "near"):
+            continue
+        if word[0].isupper() and word.lower() not in DAYS | MONTHS:
+            made.extend(frame.format(n=word) for frame in _NAME_FRAMES)
+        elif word[0].islower() and known_form(word) is None:
+            made.extend(frame.format(n=word) for frame in _NOUN_FRAMES)
+    return made
 
 
 def _is_held_out(form: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from tomato_trainer.learn.recipes import Recipe
 _BATCH_TOKENS: Final = 1024
 _MINIBATCH: Final = 128
 _PATIENCE: Final = 12
-_SHARES: Final[dict[RouterKind, float]] = {"memory": 0.5, "near": 0.25, "general": 0.25}
+_SHARES: Final[dict[RouterKind, float]] = {"memory": 0.5, "near": 0.2, "general": 0.3}
 """Weight of each kind in the loss, however many rows it has."""
 
 
@@ -45,7 +45,9 @@ class RouterFit:
         }
 
 
-def fit_router(model: Any, tokenizer: Any, rows: RouterRows, recipe: Recipe, *, layer: int) -> RouterFit:
+def fit_router(
+    model: Any, tokenizer: Any, rows: RouterRows, recipe: Recipe, *, layer: int
+) -> RouterFit:
     """Fit a router over the states after the first `layer` layers of `model`.
 
     Args:
@@ -79,7 +81,7 @@ def fit_on_features(
     with torch.no_grad():
         logits = network(outside)[:, 0].numpy()
     threshold = choose_threshold(logits, calibration_rows, recipe)
-    first, last = network[0], network[-1]
+    first, last = cast(nn.Linear, network[0]), cast(nn.Linear, network[-1])
     router = Router(
         layer=layer,
         mean=mean.astype(np.float32),
@@ -197,12 +199,12 @@ def _train(
     outer_labels, outer_weights = _labels(calibration), _weights(calibration)
     best, best_loss, since = deepcopy(network), float("inf"), 0
     for _ in range(recipe.router_epochs):
-        for picked in torch.randperm(len(rows), generator=chance).split(_MINIBATCH):
+        for picked in torch.split(torch.randperm(len(rows), generator=chance), _MINIBATCH):
             keep = torch.rand(inside[picked].shape, generator=chance) >= recipe.router_dropout
             given = inside[picked] * keep / (1 - recipe.router_dropout)
             loss = _loss(network(given), labels[picked], weights[picked])
             optimiser.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
         with torch.no_grad():
             outer = float(_loss(network(outside), outer_labels, outer_weights))
@@ -239,7 +241,8 @@ def _weights(rows: Sequence[RouterRow]) -> Tensor:
 def _of_kind(
     logits: NDArray[np.float32], rows: Sequence[RouterRow], kind: RouterKind
 ) -> NDArray[np.float32]:
-    return logits[np.array([row.kind == kind for row in rows], dtype=bool)]
+    some: NDArray[np.float32] = logits[np.array([row.kind == kind for row in rows], dtype=bool)]
+    return some
 
 
 def _share(

@@ -140,9 +140,7 @@ class TrainingSession:
         )
         layer = max(1, self.lora.first_layer)
         with self.lora.bare():
-            return fit_router(
-                self.lora.model, self.base.tokenizer, rows, self.recipe, layer=layer
-            )
+            return fit_router(self.lora.model, self.base.tokenizer, rows, self.recipe, layer=layer)
 
     def export(self, folder: Path, router: Router | None = None) -> AdapterFile:
         """Write the adapter for llama.cpp into `folder`, with its router.

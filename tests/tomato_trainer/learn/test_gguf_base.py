@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -62,6 +63,19 @@ def test_a_half_written_cache_is_made_again(
     assert weights.stat().st_size == size
     assert (entry / "tokenizer.json").exists()
     assert [p.name for p in tmp_path.iterdir()] == [sha256]
+
+
+def test_what_a_killed_conversion_left_is_removed_once_it_is_old(
+    tiny_path: Path, tmp_path: Path
+) -> None:
+    sha256 = sha256_of(tiny_path)
+    old, young = tmp_path / f".{sha256[:12]}.old", tmp_path / f".{sha256[:12]}.young"
+    old.mkdir()
+    young.mkdir()
+    os.utime(old, (1_000_000, 1_000_000))
+    load_base(tiny_path, sha256=sha256, cache_folder=tmp_path)
+    assert not old.exists()
+    assert young.exists()
 
 
 def test_another_file_than_the_device_runs_is_refused(tiny_path: Path, tmp_path: Path) -> None:
