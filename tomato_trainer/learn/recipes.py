@@ -31,20 +31,18 @@ class Recipe:
     max_steps: int = 600
     max_text_tokens: int = 48
     """Tokens of a general text in one row."""
-    router_units: int = 64
+    router_units: int = 256
     """Hidden units of the router, which tells what concerns the memories."""
     router_rate: float = 1e-3
     router_decay: float = 0.1
-    router_dropout: float = 0.1
+    router_dropout: float = 0.5
     """Share of its inputs that each of its steps leaves out."""
     router_epochs: int = 60
     router_rows_per_fact: int = 32
     """Most questions about one sentence that the router is fitted on."""
     router_max_rows: int = 6_000
-    router_general_price: float = 4.0
-    """How much worse it is to route general talk than to miss a question about a memory."""
-    router_near_price: float = 0.5
-    """The same for questions about other subjects."""
+    router_false_general: float = 0.015
+    """Share of general calibration rows that may be routed; sets the threshold."""
     seed: int = 1
 
     def steps(self, facts: int) -> int:
@@ -84,8 +82,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "router_epochs": (1, 10_000),
     "router_rows_per_fact": (4, 1_000),
     "router_max_rows": (100, 1_000_000),
-    "router_general_price": (0.0, 1_000.0),
-    "router_near_price": (0.0, 1_000.0),
+    "router_false_general": (0.0, 1.0),
     "seed": (0, 2**31),
 }
 

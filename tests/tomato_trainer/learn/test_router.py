@@ -57,13 +57,15 @@ def test_a_fit_separates_and_is_repeatable() -> None:
     assert one.router.output_bias == other.router.output_bias
 
 
-def test_the_threshold_weighs_false_routes_against_misses() -> None:
-    rows = [RouterRow("a", "memory"), RouterRow("b", "memory"), RouterRow("c", "general")]
-    logits = np.array([3.0, 0.0, 1.0], dtype=np.float32)
-    dear = choose_threshold(logits, rows, Recipe(router_general_price=4.0))
-    cheap = choose_threshold(logits, rows, Recipe(router_general_price=0.1))
-    assert (dear, cheap) == (2.0, -1.0)
-    assert choose_threshold(logits[2:], rows[2:], RECIPE) == 0.0
+def test_the_threshold_lets_the_recipes_share_of_general_rows_through() -> None:
+    rows = [RouterRow(str(number), "general") for number in range(101)]
+    rows += [RouterRow("mine", "memory"), RouterRow("theirs", "near")]
+    logits = np.array([*range(101), 50, 99], dtype=np.float32)
+    strict = choose_threshold(logits, rows, Recipe(router_false_general=0.0))
+    lenient = choose_threshold(logits, rows, Recipe(router_false_general=0.1))
+    assert strict == 100
+    assert lenient == pytest.approx(90)
+    assert choose_threshold(logits[101:], rows[101:], RECIPE) == 0.0
 
 
 def test_a_router_survives_the_adapters_file(
