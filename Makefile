@@ -43,7 +43,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  || { echo "The installation is not complete; run 'make setup' again and read the lines above."; exit 1; }
 	@touch $@
 
-demo: $(STAMP) ## the whole loop, on this machine, in about 6 minutes
+demo: $(STAMP) ## the whole loop, on this machine, in 6 to 7 minutes
 	@$(BIN)/sprout-agent demo $(DEMO)
 
 test: $(STAMP) ## everything, also with the real model and both programs as processes
