@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from sprout_link.broker import EmbeddedBroker
 from tests.tiny_model import make_tiny_gguf
 
@@ -51,7 +53,10 @@ def wait_until(ready: Callable[[], Any], what: str, timeout_s: float = 150.0) ->
 @contextmanager
 def mosquitto(folder: Path, port: int) -> Iterator[int]:
     program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
-    assert program, "mosquitto is not installed; on Debian: apt install mosquitto"
+    if program is None:
+        missing = "mosquitto is not installed; on Debian: apt install mosquitto"
+        assert "CI" not in os.environ, missing  # there it was to be installed
+        pytest.skip(missing)
     config = folder / "mosquitto.conf"
     config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
     process = subprocess.Popen(
