@@ -184,6 +184,7 @@ def open_model(records: Records) -> Iterator[tuple[Runtime, Conversation]]:
                 system_prompt=settings.model.system_prompt,
                 max_answer_tokens=settings.model.max_answer_tokens,
                 memory=settings.memory,
+                min_sureness=settings.model.min_sureness,
             ),
         )
         yield runtime, conversation

@@ -7,6 +7,7 @@ the user said is ever promoted: recalled text and answers never pass the gateway
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Final
 
 from sprout_agent.errors import InferenceError, TurnError
 from sprout_agent.inference.base import Adapter, ChatTurn, Context, Generation, Runtime
-from sprout_agent.inference.routing import answering
+from sprout_agent.inference.routing import Routed, answering, is_sure
 from sprout_agent.memory.forms import worth_keeping
 from sprout_agent.memory.gateway import Decision, Gateway, MemorySettings
 from sprout_agent.memory.recall import Recall, Recalled
@@ -38,6 +39,8 @@ class ConversationSettings:
     system_prompt: str
     max_answer_tokens: int
     memory: MemorySettings
+    min_sureness: float = -math.inf
+    """Of a routed adapter's answer, nats per token; see `is_sure`."""
 
 
 @dataclass(frozen=True)
@@ -129,9 +132,7 @@ class Conversation:
             prompt, recalled = self._fitting(said, found, history=history)
             turn_id, promotion = self._keep(said) if keep else ("", None)
             routed = answering(self._runtime, self._installed, said)
-            self._use(routed.adapter)
-            answered_by = routed.adapter.sha256 if routed.adapter else BASE
-            generation = self._generate(prompt, on_text, cancelled)
+            generation, answered_by = self._answer(prompt, routed, on_text, cancelled)
             if keep and generation.text.strip():
                 self._store.add_assistant_turn(
                     self._session_id(),
@@ -265,6 +266,30 @@ class Conversation:
             if one.speaker == "user" and two.speaker == "assistant":
                 exchanges += [ChatTurn("user", one.text), ChatTurn("assistant", two.text)]
         return exchanges
+
+    def _answer(
+        self,
+        prompt: list[ChatTurn],
+        routed: Routed,
+        on_text: Callable[[str], None],
+        cancelled: Callable[[], bool],
+    ) -> tuple[Generation, str]:
+        """The answer, and who gave it. A routed adapter is heard out before it is believed."""
+        if routed.adapter is not None:
+            self._use(routed.adapter)
+            if routed.logit is None:  # no router: it answers everything
+                return self._generate(prompt, on_text, cancelled), routed.adapter.sha256
+            generation = self._generate(prompt, lambda _: None, cancelled)
+            if generation.finish == "cancelled" or is_sure(
+                self._context,
+                prompt,
+                generation.text,
+                min_sureness=self._settings.min_sureness,
+            ):
+                on_text(generation.text)
+                return generation, routed.adapter.sha256
+        self._use(None)
+        return self._generate(prompt, on_text, cancelled), BASE
 
     def _generate(
         self,

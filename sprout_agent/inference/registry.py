@@ -29,6 +29,9 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """CPU threads, 0 to 256; 0 takes every core."""
     max_answer_tokens: Annotated[int, Meta(ge=1, le=4_096)] = 256
     """Longest answer, tokens, 1 to 4096."""
+    min_sureness: Annotated[float, Meta(ge=-100.0, le=0.0)] = -0.35
+    """Least mean log-probability of an adapter's answer, nats per token, -100 to 0; below it
+    the base answers. Only for adapters with a router."""
     system_prompt: Annotated[str, Meta(max_length=2_000)] = "You are Sprout, a helpful assistant."
     """System prompt of every conversation, at most 2000 characters."""
 

@@ -1,4 +1,5 @@
-"""Who answers a text: the installed adapter, or the base because the router says no.
+"""Who answers a text: the installed adapter, or the base because the router says no, or
+because the adapter's own answer shows that it does not know.
 
 The conversation and the trial of an adapter both ask here, so that what is tried is what
 will answer.
@@ -7,11 +8,13 @@ will answer.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from sprout_agent.inference.base import Adapter, Runtime
+from sprout_agent.errors import InferenceError
+from sprout_agent.inference.base import Adapter, ChatTurn, Context, Runtime
 
 
 @dataclass(frozen=True)
@@ -46,3 +49,26 @@ def answering(runtime: Runtime, adapter: Adapter | None, text: str) -> Routed:
     if not math.isfinite(logit):
         return Routed(None, None, "the router gave no number, so the base answers")
     return Routed(adapter if logit > 0 else None, logit, f"the router says {logit:.2f}")
+
+
+def is_sure(
+    context: Context, turns: Sequence[ChatTurn], answer: str, *, min_sureness: float
+) -> bool:
+    """Does the adapter know what it has just answered, or did it make it up?
+
+    What was learned is said almost without doubt; what the router let in by mistake is not.
+
+    Args:
+        context: where the adapter answered; it is still active there.
+        turns: what it answered.
+        answer: its whole answer.
+        min_sureness: least mean log-probability per token, in nats.
+    """
+    if min_sureness == -math.inf:
+        return True
+    if not answer.strip():
+        return False
+    try:
+        return context.mean_log_probability(turns, answer) >= min_sureness
+    except InferenceError:
+        return False  # an answer that fills the context to the last token is no memory

@@ -12,6 +12,7 @@ Accepted when all of these hold; each that does not is a reason, and all are giv
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ from typing import Protocol
 
 from sprout_agent.errors import UpdateStoppedError
 from sprout_agent.inference.base import Adapter, ChatTurn, Context, Generation, Runtime
-from sprout_agent.inference.routing import answering
+from sprout_agent.inference.routing import answering, is_sure
 from sprout_agent.update.probes import Canary, make_probes
 from sprout_agent.update.settings import UpdateSettings
 from sprout_link.artifact import Manifest, Proof
@@ -136,6 +137,7 @@ class Gate:
         settings: thresholds and sizes.
         canaries: general questions.
         system_prompt: of every conversation on this device; may be empty.
+        min_sureness: of a routed adapter's answer, as in the conversation.
     """
 
     def __init__(
@@ -144,11 +146,14 @@ class Gate:
         settings: UpdateSettings,
         canaries: Sequence[Canary],
         system_prompt: str,
+        *,
+        min_sureness: float = -math.inf,
     ) -> None:
         self._runtime = runtime
         self._settings = settings
         self._canaries = tuple(canaries)
         self._system_prompt = system_prompt
+        self._min_sureness = min_sureness
         # The base does not change while a runtime lives, so neither do its answers.
         self._base_answers: list[str] | None = None
 
@@ -270,10 +275,17 @@ class _Trial:
                 self._context.use(chosen)
             for number in numbers:
                 text = known[number] if known is not None else self._answer(questions[number])
+                if chosen is not None and not self._is_sure(chosen, questions[number], text):
+                    routes[number] = None
+                    continue
                 answers[number] = _Answer(text, by_adapter=chosen is not None)
                 done += 1
                 self._on_progress(part, done, len(questions))
         return [answers[number] for number in range(len(questions))]
+
+    def _is_sure(self, adapter: Adapter, question: str, answer: str) -> bool:
+        turns, least = self._turns(question), self._gate._min_sureness
+        return adapter.router is None or is_sure(self._context, turns, answer, min_sureness=least)
 
     def _answer(self, question: str) -> str:
         self._check()

@@ -293,6 +293,25 @@ def test_a_turn_that_the_router_takes_is_the_adapters(
     runtime.unload_adapter(adapter)
 
 
+def test_a_routed_answer_that_the_adapter_is_not_sure_of_is_the_bases_and_only_that_is_heard(
+    runtime: LlamaCppRuntime, tmp_path: Path, store: MemoryStore, database: Database
+) -> None:
+    settings = replace(SETTINGS, min_sureness=-1e-9)  # nobody is that sure
+    context = runtime.open_context(tokens=512)
+    doubting = Conversation(runtime, context, store, Recall(database), settings)
+    before = doubting.ask("hello", keep=False)
+    adapter = routed_adapter(runtime, tmp_path / "yes.gguf", bias=1.5)
+    doubting.switch(adapter)
+    heard: list[str] = []
+    answer = doubting.ask("hello", keep=False, on_text=heard.append)
+    assert (answer.text, answer.answered_by) == (before.text, "base")
+    assert "".join(heard) == answer.text
+    assert answer.router_logit == 1.5
+    doubting.switch(None)
+    runtime.unload_adapter(adapter)
+    context.close()
+
+
 def test_the_router_decides_each_turn_and_the_cache_is_dropped_only_at_a_change(
     conversation: Conversation, context: Watched, runtime: LlamaCppRuntime, tmp_path: Path
 ) -> None:

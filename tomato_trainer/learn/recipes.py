@@ -41,7 +41,7 @@ class Recipe:
     router_rows_per_fact: int = 32
     """Most questions about one sentence that the router is fitted on."""
     router_max_rows: int = 6_000
-    router_false_general: float = 0.015
+    router_false_general: float = 0.03
     """Share of general calibration rows that may be routed; sets the threshold."""
     seed: int = 1
 

@@ -109,3 +109,21 @@ def test_only_the_adapters_own_answers_can_circle(manifest: Manifest) -> None:
     verdict = bench.run(manifest)
     assert verdict.accepted, verdict.reasons
     assert verdict.figures["repeating"] == 0.0
+
+
+def test_an_unsure_answer_of_a_misled_router_is_left_to_the_base(manifest: Manifest) -> None:
+    def unsure_of_general(adapter: Adapter | None, question: str, _answer: str) -> float:
+        return -4.0 if adapter is None else -1.0 if "General" in question else -0.1
+
+    bench = Bench(lambda _: True)
+    bench.runtime.log_probability = unsure_of_general
+    refused = bench.run(manifest)
+    assert not refused.accepted
+    bench.gate = Gate(
+        bench.runtime, UpdateSettings(), CANARIES, "You are Sprout.", min_sureness=-0.35
+    )
+    verdict = bench.run(manifest)
+    assert verdict.accepted, verdict.reasons
+    assert verdict.figures["routed_recall"] == 1.0
+    assert verdict.figures["routed_general"] == 0.0
+    assert verdict.figures["general"] == len(CANARIES)
