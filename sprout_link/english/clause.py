@@ -87,6 +87,8 @@ def clauses(sentence: str) -> list[Clause]:
     text = sentence.strip().rstrip(".!?… ").strip()
     for pattern, expansion in _CONTRACTIONS:
         text = pattern.sub(expansion, text)
+    # A lone dash or comma is no word; taken for one it would make a phrase without a text.
+    text = " ".join(word for word in text.split() if any(map(str.isalnum, word)))
     found: list[Clause] = []
     for part in _AND.split(text):
         piece = part.strip(" ,;")
@@ -145,7 +147,7 @@ def _phrase(words: list[str]) -> Phrase:
             return Phrase("place", head, tail)
         return Phrase("other", head, tail)
     text = " ".join(words)
-    if head in TIME_STARTS or is_time(words[-1]) or (head[0].isdigit() and is_time(text)):
+    if head in TIME_STARTS or is_time(words[-1]) or (head[:1].isdigit() and is_time(text)):
         return Phrase("time", "", text)
     return Phrase("object", "", text)
 

@@ -93,7 +93,7 @@ def owned_by(subject: str, thing: str) -> str:
 
 def mine(thing: str) -> str:
     """ "my cat" for "a cat"; anything definite as it is."""
-    return f"my {_bare(thing)}" if thing.split()[0].lower() in ("a", "an") else thing
+    return f"my {_bare(thing)}" if thing.lower().startswith(("a ", "an ")) else thing
 
 
 def _bare(thing: str) -> str:
@@ -103,7 +103,7 @@ def _bare(thing: str) -> str:
 
 def is_plural(phrase: str) -> bool:
     """Whether a phrase takes "are", by its last letter."""
-    last = phrase.split()[-1].lower()
+    last = phrase.rpartition(" ")[2].lower()
     return last.endswith("s") and not last.endswith(("ss", "us"))
 
 

@@ -117,7 +117,7 @@ def _named_cores(thing: str, name: str) -> Iterator[Core]:
 
 def _object_cores(clause: Clause, subject: str, target: str, kept: str) -> Iterator[Core]:
     words = target.split()
-    counted = words[0].lower() in NUMBERS or words[0].isdigit()
+    counted = bool(words) and (words[0].lower() in NUMBERS or words[0].isdigit())
     if clause.base == "cost" or _MONEY.match(target):
         yield _with_verb(clause, subject, "how much", kept, target)
     elif counted and len(words) > 1:

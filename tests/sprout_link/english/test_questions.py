@@ -124,3 +124,11 @@ def test_any_words_can_be_asked_about_without_an_error(words: list[str]) -> None
     text = " ".join(words)
     for question in [*taught_questions(text), *probe_questions(text)]:
         keywords(text, question)
+
+
+@pytest.mark.parametrize(
+    "text", ["I is , at", "called , in The has would", "sister has , until with", "0.5 parked , on"]
+)
+def test_stray_punctuation_is_no_word(text: str) -> None:
+    for question in [*taught_questions(text), *probe_questions(text)]:
+        assert "  " not in question.text
